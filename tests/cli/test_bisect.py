@@ -46,7 +46,7 @@ def case_of(run: Run, bundle: Path) -> str:
 def test_a_healthy_file_is_exit_0(run: Run, small_bundle: Path, tmp_path: Path) -> None:
     ran = run("bisect", small_bundle, "--case", "0", "--out", tmp_path / "found")
     assert ran.returncode == 0, ran
-    assert "no node is named: the file computes what the checkpoint computes" in ran.stdout
+    assert "no node is named: the file computes what the checkpoint computes here" in ran.stdout
     assert not (tmp_path / "found").exists()
 
 

@@ -181,6 +181,17 @@ def test_factors_that_are_moved_from_one_layer_to_the_next(tmp_path: Path) -> No
     assert verdict.passed, [check for check in verdict.checks if check.status != "pass"]
 
 
+def test_bisect_tells_of_it(tmp_path: Path) -> None:
+    """No value of the graph tells a node from the others; the note names the constant."""
+    model = Decides(torch.sign)
+    bundle = tmp_path / "decides"
+    onnxproof.export_module(model.eval(), inputs=INPUT, dims=DIMS, out=bundle, validate=False)
+    file = written(model, tmp_path, scaled("layer.weight", 1.0003))
+    found = onnxproof.bisect(bundle, model=model, onnx=file, out=tmp_path / "found")
+    (note,) = [note for note in found.notes if "unseen" in note]
+    assert note.startswith("no output tells it, but validate fails by the check unseen: layer.weight")
+
+
 def test_another_file_with_another_weight_before_a_decision(tmp_path: Path) -> None:
     model = Decides(torch.sign)
     for name in ("a", "b"):

@@ -80,7 +80,7 @@ def _sentences(found: Bisection) -> Iterator[str]:
     case = f"case {found.case_number}, {found.case['name']}"
     walked = f"{found.nodes_walked} nodes walked on {case}; {found.tied} give what the model gives"
     if not found.nodes:
-        yield f"no node is named: the file computes what the checkpoint computes, in float64 ({walked})"
+        yield f"no node is named: the file computes what the checkpoint computes here, in float64 ({walked})"
         if found.failing:
             yield "on this case alone the verdict is fail, and no single node of the runtime's is to blame"
         return

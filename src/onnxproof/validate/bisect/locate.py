@@ -21,6 +21,7 @@ from onnxproof.validate.bisect.repro import Finding, Repro
 from onnxproof.validate.bisect.result import Bisection, GraphKind, Link
 from onnxproof.validate.bisect.runtime import LEVELS, Failing, ask_kernels, ask_optimized
 from onnxproof.validate.bisect.truth import Oracle, Truth
+from onnxproof.validate.blind_spots import blind_checks
 from onnxproof.validate.cases import Case, fewest
 from onnxproof.validate.contents import CONSTANT
 from onnxproof.validate.exact.constants import prove_constants
@@ -120,6 +121,8 @@ class _Task:
     graph: StatedGraph
     given: Mapping[str, Arrays]
     """The inputs that were sought beyond the model's bounds, by the case's name."""
+    stated: Trial
+    """The trial with the file's graph, on the cases on which ``validate`` evaluates it."""
 
     @classmethod
     def of(cls, model: WrappedModel, file: Path, plan: Plan) -> Self:
@@ -156,7 +159,7 @@ class _Task:
         sought = [one for one, _ in inputs_beyond(model, trial, settings.threads)]
         plan = replace(plan, cases=(*trial.cases, *(one.case for one in sought)))
         given = {one.case.name: one.inputs for one in sought}
-        return cls(model, file, plan, candidate, legs, known, oracle, graph, given)
+        return cls(model, file, plan, candidate, legs, known, oracle, graph, given, trial)
 
     def order(self) -> tuple[int, ...]:
         """The cases' numbers, the most telling and smallest first.
@@ -229,8 +232,11 @@ class _Task:
         return Bisected(result, found.repro)
 
     def constants_told(self) -> Iterator[str]:
-        """A note if constants fail the file by less than an output tells."""
-        for check in folded_checks(OnnxGraph.read(self.file), self.file, self.known):
+        """A note if constants fail the file by what no output tells."""
+        parsed, trial = OnnxGraph.read(self.file), self.stated
+        folded = folded_checks(parsed, self.file, self.known)
+        blind = blind_checks(trial, self.plan.settings, trial.graphs[0], parsed, self.file, self.known)
+        for check in (*folded, *blind):
             if check.status == "fail":
                 yield f"no output tells it, but validate fails by the check {check.name}: {check.reason}"
 
