@@ -1,5 +1,6 @@
 """Inputs that are made to reach the model's own bounds: a file that lacks one fails the link ``function``."""
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -267,6 +268,30 @@ def test_what_no_case_decides_by_is_made(
 ) -> None:
     _, wrong = judged(Net(run), -1, change, tmp_path)
     assert any(says in note for note in wrong.notes), wrong.notes
+
+
+def scored(net: Net, x: Tensor) -> Any:
+    """Points for each of 20 thresholds, as in a score card."""
+    points = net.layer(x)
+    for number in range(20):
+        points = points + (x[:, number % 16 : number % 16 + 1] > 0.095 * number - 0.9)
+    return points
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")
+def test_each_of_many_thresholds_is_tried(tmp_path: Path) -> None:
+    right, wrong = judged(Net(scored), -1, moved(0.62, 0.63), tmp_path)
+    assert any("gt above 0.62" in note for note in wrong.notes), wrong.notes
+    assert not any("compares with" in note for note in right.notes)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")
+def test_thresholds_that_are_not_tried_are_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys.modules["onnxproof.validate.beyond"], "MOST_SOUGHT_OF_SMALL", 8)
+    file = exported(Net(scored), tmp_path / "scored.onnx")
+    asked: dict[str, Any] = {"inputs": {"x": "float32[batch, 16] in -1..1"}, "dims": {"batch": "1..3"}}
+    (note,) = (one for one in onnxproof.check_module(Net(scored), file, **asked).notes if "compares" in one)
+    assert note.startswith("inputs are made beside 8 of the 20 numbers that the model compares with")
 
 
 class Yes(nn.Module):

@@ -7,6 +7,7 @@ themselves (``unusual.py``). Where the file's graph and the model part there by 
 the input becomes a case of the link ``function``.
 """
 
+import operator
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -18,7 +19,7 @@ from numpy.typing import NDArray
 from onnxproof.counted import selects
 from onnxproof.tensors import TensorSpec
 from onnxproof.validate.cases import FLAT, Case, volume
-from onnxproof.validate.climbing import are_same, climbed, together, turned
+from onnxproof.validate.climbing import TWO_SIDED, are_same, climbed, comparisons, together, turned
 from onnxproof.validate.contents import OF_IDS
 from onnxproof.validate.legs.cut_offs import OPERATIONS, CutOff, CutOffs, Ran
 from onnxproof.validate.legs.leg import Arrays
@@ -33,7 +34,14 @@ BASES = 2
 """How many of the smallest cases tell which cut-offs are reached anyway."""
 
 MOST_SOUGHT = 8
-"""How many cut-offs that they do not reach are sought by gradient. A zero comes last: a ReLU's."""
+"""How many cut-offs that they do not reach are sought by gradient, and how many comparisons on both sides. A
+zero comes last: a ReLU's."""
+
+MOST_SOUGHT_OF_SMALL = 64
+"""The same for a small model, which runs in milliseconds."""
+
+SMALL = 2**17, 2**14
+"""How many numbers a small model has at most as parameters, and as inputs."""
 
 DECIDING = OPERATIONS | LARGEST | OF_NAN | {"_to_copy"}
 """The functions by which a model decides by numbers, and the operation that a cast is carried out by. Without
@@ -48,10 +56,12 @@ def with_inputs_beyond(
 ) -> tuple[Trial, tuple[tuple[str, ...], ...]]:
     """The trial with a case for each input beyond the model's cut-offs at which a graph parts from it.
 
-    The case is in the tally of that graph already. The texts say for each graph what such inputs reach.
+    The case is in the tally of that graph already. The texts say for each graph what such inputs reach,
+    and how many comparisons were not looked at.
     """
     told: list[tuple[str, ...]] = [()] * len(trial.graphs)
-    for one, parted in inputs_beyond(model, trial, threads) if tallies else ():
+    notes: list[str] = []
+    for one, parted in inputs_beyond(model, trial, threads, notes) if tallies else ():
         name = one.case.name
         graphs = list(trial.graphs)
         for at in parted:
@@ -62,14 +72,17 @@ def with_inputs_beyond(
         trial = replace(trial, cases=cases, given=given, sought=sought, graphs=tuple(graphs))
         for at in parted:
             measure_graph(trial, graphs[at], one.case, tallies[len(trial.candidates) + at])
-    return trial, tuple(told)
+    return trial, tuple((*of_graph, *notes) for of_graph in told)
 
 
 def inputs_beyond(
-    model: WrappedModel, trial: Trial, threads: int
+    model: WrappedModel, trial: Trial, threads: int, notes: list[str]
 ) -> Iterator[tuple[Beyond, tuple[int, ...]]]:
-    """The inputs that were sought at which graphs of the trial part from the model, and which graphs do."""
-    for one in _sought(model, trial, threads) if _fit(model, trial) else ():
+    """The inputs that were sought at which graphs of the trial part from the model, and which graphs do.
+
+    ``notes`` gets a text if the model has more comparisons than were looked at.
+    """
+    for one in _sought(model, trial, threads, notes) if _fit(model, trial) else ():
         parted = tuple(at for at, graph in enumerate(trial.graphs) if part(trial, graph, one))
         if parted:
             yield one, parted
@@ -99,7 +112,7 @@ def _is_known_to_decide_nothing(graph: Stated) -> bool:
     return bool(operations) and operations.isdisjoint(DECIDING)
 
 
-def _sought(model: WrappedModel, trial: Trial, threads: int) -> Iterator[Beyond]:
+def _sought(model: WrappedModel, trial: Trial, threads: int, notes: list[str]) -> Iterator[Beyond]:
     """Inputs that reach cut-offs that the smallest cases do not reach, and no input before them; then those
     that reach two at one place, and unusual ones.
 
@@ -120,8 +133,10 @@ def _sought(model: WrappedModel, trial: Trial, threads: int) -> Iterator[Beyond]
             if left:
                 margins = model_run.run(inputs).margins
                 left -= {cut for cut in left if margins.get(cut, 0) > 0}
+        most = _most_sought(model_run, tried[0])
+        notes += _not_sought(first, most) if _movable(trial) and not model_run.is_large else ()
         for number, (made_to, case, inputs) in enumerate(
-            _candidates(model_run, trial, cases, first, left), 1
+            _candidates(model_run, trial, cases, first, left, most), 1
         ):
             if any(are_same(inputs, other) for other in tried):
                 continue
@@ -136,6 +151,19 @@ def _sought(model: WrappedModel, trial: Trial, threads: int) -> Iterator[Beyond]
                     made = replace(case, name=name, content="noise", picture=None, native=False)
                     ranks = not RANKING.isdisjoint(ran.functions)
                     yield Beyond(made, inputs, made_to or _told(reached), ran.outputs, ranks)
+
+
+def _most_sought(model_run: CutOffs, inputs: Arrays) -> int:
+    """How many cut-offs, and how many comparisons, are sought."""
+    sizes = model_run.parameters, sum(array.size for array in inputs.values())
+    return MOST_SOUGHT_OF_SMALL if all(map(operator.le, sizes, SMALL)) else MOST_SOUGHT
+
+
+def _not_sought(ran: Ran, most: int) -> Iterator[str]:
+    """A note if a run has more comparisons than are sought."""
+    count = sum(cut.operation in TWO_SIDED for cut in comparisons(ran))
+    if count > most:
+        yield f"inputs are made beside {most} of the {count} numbers that the model compares with"
 
 
 def _told(reached: Collection[CutOff]) -> str:
@@ -162,11 +190,17 @@ empty where it may reach any cut-off that is left."""
 
 
 def _candidates(
-    model_run: CutOffs, trial: Trial, cases: Sequence[Case], first: Ran, left: Collection[CutOff]
+    model_run: CutOffs,
+    trial: Trial,
+    cases: Sequence[Case],
+    first: Ran,
+    left: Collection[CutOff],
+    most: int,
 ) -> Iterator[Candidate]:
     """Inputs that may reach what is ``left``, which shrinks while they are tried, and unusual ones.
 
-    ``first`` is the run on the first of the ``cases``.
+    ``first`` is the run on the first of the ``cases``. At ``most`` so many cut-offs and comparisons are
+    sought.
     """
     case = cases[0]
     base = trial.inputs_of(case)
@@ -175,11 +209,11 @@ def _candidates(
         ends = {name: np.full_like(base[name], np.clip(value, *ranges[name])) for name in ranges}
         yield "", case, {**base, **ends}
     if ranges and not model_run.is_large:
-        for cut in sorted(left, key=_order)[:MOST_SOUGHT]:
+        for cut in sorted(left, key=_order)[:most]:
             if cut in left:
                 with suppress(Exception):
                     yield "", case, climbed(model_run, base, ranges, (cut,))
-        for cuts in together(first):
+        for cuts in together(first, most):
             with suppress(Exception):
                 for made_to, inputs in turned(model_run, base, ranges, cuts):
                     yield made_to, case, inputs

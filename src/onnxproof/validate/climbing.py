@@ -16,9 +16,6 @@ from onnxproof.validate.legs.cut_offs import CASTING, COMPARING, ROUNDING, SORTI
 from onnxproof.validate.legs.leg import Arrays
 from onnxproof.validate.unusual import JOINING, Ranges
 
-MOST_COMPARED = 8
-"""How many comparisons are sought."""
-
 STEPPING = frozenset((*SORTING, *ROUNDING, *CASTING))
 """Functions that compare with several numbers, or with every integer."""
 
@@ -41,20 +38,29 @@ APART = 2e-4
 is moved by half as much."""
 
 
-def together(ran: Ran) -> Iterator[tuple[CutOff, ...]]:
-    """The comparisons of a run; and two sides of two of them, one after the other, if it joins conditions."""
-    by_call: dict[int, list[CutOff]] = defaultdict(list)
+def comparisons(ran: Ran) -> tuple[CutOff, ...]:
+    """The comparisons of a run, one side of each, then the boundaries of functions that compare with several
+    numbers."""
+    sides: dict[int, CutOff] = {}
     boundaries: list[CutOff] = []
     for cut in ran.margins:
         if cut.operation in COMPARING:
-            by_call[cut.call].append(cut)
+            sides.setdefault(cut.call, cut)
         elif cut.operation in STEPPING and cut.upper:
             boundaries.append(cut)
-    calls = sorted(by_call)
-    for cut in [*(by_call[call][0] for call in calls), *boundaries][:MOST_COMPARED]:
-        yield (cut,)
+    return (*(sides[call] for call in sorted(sides)), *boundaries)
+
+
+def together(ran: Ran, most: int) -> Iterator[tuple[CutOff, ...]]:
+    """At ``most`` so many comparisons of a run; and two sides of two of them, one after the other, if it
+    joins conditions."""
+    by_call: dict[int, list[CutOff]] = defaultdict(list)
+    for cut in ran.margins:
+        if cut.operation in COMPARING:
+            by_call[cut.call].append(cut)
+    yield from ((cut,) for cut in comparisons(ran)[:most])
     joined = not JOINING.isdisjoint(ran.functions)
-    for one, other in itertools.islice(itertools.pairwise(calls), MOST_JOINED if joined else 0):
+    for one, other in itertools.islice(itertools.pairwise(sorted(by_call)), MOST_JOINED if joined else 0):
         yield from itertools.product(by_call[one], by_call[other])
 
 

@@ -156,7 +156,7 @@ class _Task:
         proven = stated.proven if whole is proto else prove_constants(OnnxGraph(whole), known, file)
         graph = StatedGraph(whole, proven, file)
         trial = Trial.of(plan, legs, (candidate,), (stated,))
-        sought = [one for one, _ in inputs_beyond(model, trial, settings.threads)]
+        sought = [one for one, _ in inputs_beyond(model, trial, settings.threads, [])]
         plan = replace(plan, cases=(*trial.cases, *(one.case for one in sought)))
         given = {one.case.name: one.inputs for one in sought}
         return cls(model, file, plan, candidate, legs, known, oracle, graph, given, trial)

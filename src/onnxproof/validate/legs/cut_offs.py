@@ -212,14 +212,15 @@ def _number(value: Any) -> float | Tensor | None:
 class CutOffs:
     """A copy of a model that tells how near its numbers come to where it cuts off.
 
-    ``is_large`` is whether the copy shares the parameters of the model, as a large one does. The methods
-    raise whatever the model's own code raises.
+    ``is_large`` is whether the copy shares the parameters of the model, as a large one does, ``parameters``
+    how many numbers they are. The methods raise whatever the model's own code raises.
     """
 
     def __init__(self, model: WrappedModel, threads: int) -> None:
         shared = lendable(model.module)
         self.is_large = bool(shared)
         self._module = copied(model.module, shared.values()).eval()
+        self.parameters = sum(tensor.numel() for tensor in self._module.parameters())
         if not self.is_large:
             self._module.requires_grad_(False)
         self._ports = Ports.of(model.contract)
