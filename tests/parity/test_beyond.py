@@ -270,6 +270,30 @@ def test_what_no_case_decides_by_is_made(
     assert any(says in note for note in wrong.notes), wrong.notes
 
 
+def sentinel(net: Net, x: Tensor) -> Any:
+    """Fills in what is missing, for which -1 stands."""
+    return net.layer(torch.where(x == -1.0, 0.5, x))
+
+
+def any_missing(net: Net, x: Tensor) -> Any:
+    return net.layer(x) * (x != 0.25).all(1, keepdim=True)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")
+@pytest.mark.parametrize(
+    ("run", "change", "says"),
+    [
+        pytest.param(sentinel, moved(-1, -99), "hold the number -1", id="a-number-that-stands-for-missing"),
+        pytest.param(any_missing, moved(0.25, 9), "hold the number 0.25", id="that-none-may-be"),
+    ],
+)
+def test_floats_that_are_equal_to_a_number_are_tried(
+    run: Callable[[Net, Tensor], Tensor], change: Change, says: str, tmp_path: Path
+) -> None:
+    _, wrong = judged(Net(run), -2, change, tmp_path)
+    assert any(says in note for note in wrong.notes), wrong.notes
+
+
 def scored(net: Net, x: Tensor) -> Any:
     """Points for each of 20 thresholds, as in a score card."""
     points = net.layer(x)

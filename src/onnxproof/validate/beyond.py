@@ -21,7 +21,7 @@ from onnxproof.tensors import TensorSpec
 from onnxproof.validate.cases import FLAT, Case, volume
 from onnxproof.validate.climbing import TWO_SIDED, are_same, climbed, comparisons, together, turned
 from onnxproof.validate.contents import OF_IDS
-from onnxproof.validate.legs.cut_offs import OPERATIONS, CutOff, CutOffs, Ran
+from onnxproof.validate.legs.cut_offs import EQUALITY, OPERATIONS, CutOff, CutOffs, Ran
 from onnxproof.validate.legs.leg import Arrays
 from onnxproof.validate.parting import RANKING, Beyond, part
 from onnxproof.validate.sweep import measure_graph
@@ -43,7 +43,7 @@ MOST_SOUGHT_OF_SMALL = 64
 SMALL = 2**17, 2**14
 """How many numbers a small model has at most as parameters, and as inputs."""
 
-DECIDING = OPERATIONS | LARGEST | OF_NAN | {"_to_copy"}
+DECIDING = OPERATIONS | EQUALITY | LARGEST | OF_NAN | {"_to_copy"}
 """The functions by which a model decides by numbers, and the operation that a cast is carried out by. Without
 any, and without ids, nothing is sought."""
 
@@ -150,7 +150,7 @@ def _sought(model: WrappedModel, trial: Trial, threads: int, notes: list[str]) -
                     name = f"{sizes}-beyond-{number}"
                     made = replace(case, name=name, content="noise", picture=None, native=False)
                     ranks = not RANKING.isdisjoint(ran.functions)
-                    yield Beyond(made, inputs, made_to or _told(reached), ran.outputs, ranks)
+                    yield Beyond(made, inputs, made_to or _told(reached), ran.outputs, ranks, ran.equal)
 
 
 def _most_sought(model_run: CutOffs, inputs: Arrays) -> int:
@@ -219,7 +219,7 @@ def _candidates(
                     yield made_to, case, inputs
     case = next((one for one in cases if _rows(trial, one) > 1), case)
     base = trial.inputs_of(case)
-    for made_to, inputs in unusual(first.functions, base, _ranges(trial, base), trial.cases):
+    for made_to, inputs in unusual(first.functions, base, _ranges(trial, base), trial.cases, first.equal):
         yield made_to, case, inputs
 
 

@@ -49,7 +49,8 @@ ALL = np.ones((), np.bool_)
 class Beyond:
     """An input that was made for what no case does, in words, and what PyTorch's float32 answers.
 
-    ``ranks`` says that the model calls one of the functions RANKING on it.
+    ``ranks`` says that the model calls one of the functions RANKING on it, ``equal`` are the numbers that it
+    asks floats to be equal to.
     """
 
     case: Case
@@ -57,6 +58,7 @@ class Beyond:
     made_to: str
     answered: Arrays
     ranks: bool
+    equal: frozenset[float] = frozenset()
 
     @property
     def told(self) -> str:
@@ -70,14 +72,13 @@ def part(trial: Trial, graph: Stated, one: Beyond) -> bool:
         return False
     random = np.random.default_rng(one.case.seed)
     ranges = {spec.name: spec.range or (-np.inf, np.inf) for spec in trial.contract.inputs}
-    beside = {
-        name: np.clip(array * (1 + NEARBY * random.uniform(-1, 1, array.shape)), *ranges[name]).astype(
-            array.dtype
-        )
-        if array.dtype.kind == "f"
-        else array
-        for name, array in one.inputs.items()
-    }
+    beside = {}
+    for name, array in one.inputs.items():
+        beside[name] = array
+        if array.dtype.kind == "f":
+            moved = np.clip(array * (1 + NEARBY * random.uniform(-1, 1, array.shape)), *ranges[name])
+            asked_for = np.isin(array, np.array(sorted(one.equal)).astype(array.dtype))
+            beside[name] = np.where(asked_for, array, moved).astype(array.dtype)
     return _part_at(trial, graph, beside, None, ranks=one.ranks)
 
 

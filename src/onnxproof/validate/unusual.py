@@ -2,7 +2,8 @@
 
 Numbers of a case are drawn from the whole of a range, for each row in the same way, and no case holds NaN. So
 the largest number of a batch is about that of each row, a floor below the largest number holds nothing up,
-and nothing is filled in. An integer input of many ids hardly ever is one id alone, such as that of padding.
+and nothing is filled in. No float is equal to a number that stands for what is missing. An integer input of
+many ids hardly ever is one id alone, such as that of padding.
 """
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -35,6 +36,9 @@ QUIET = 1e-5
 WITH_NAN = 8
 """How many numbers of an input are NaN."""
 
+MOST_EQUAL = 4
+"""How many numbers that a model asks its floats to be equal to are put into inputs."""
+
 MOST_IDS = 3
 """How many ids fill an input, each alone."""
 
@@ -46,9 +50,21 @@ Unusual = tuple[str, Arrays]
 
 
 def unusual(
-    functions: Collection[str], base: Arrays, ranges: Ranges, cases: Sequence[Case]
+    functions: Collection[str],
+    base: Arrays,
+    ranges: Ranges,
+    cases: Sequence[Case],
+    equal: Collection[float] = (),
 ) -> Iterator[Unusual]:
-    """The unusual inputs that a model that calls these ``functions`` may decide by, made from a case's."""
+    """The unusual inputs that a model that calls these ``functions`` may decide by, made from a case's.
+
+    ``equal`` are the numbers that it asks floats to be equal to.
+    """
+    for number in sorted(equal)[:MOST_EQUAL]:
+        takes = [name for name, (low, high) in ranges.items() if low <= number <= high]
+        some = {name: _with_some(base[name], number) for name in takes if base[name].dtype.kind == "f"}
+        if some:
+            yield f"hold the number {number:.7g}, which the model looks for", {**base, **some}
     if not LARGEST.isdisjoint(functions) and ranges:
         uneven = {name: _uneven(base[name], *ranges[name]) for name in ranges}
         yield "hold rows of different levels, and rows that are half zeros", {**base, **uneven}
@@ -80,6 +96,16 @@ def _uneven(array: NDArray[Any], low: float, high: float) -> NDArray[Any]:
         halves = np.moveaxis(moved, axis, 1)
         halves[::2, (array.shape[axis] + 1) // 2 :] = zero
     return moved.astype(array.dtype)
+
+
+def _with_some(array: NDArray[Any], number: float) -> NDArray[Any]:
+    """Every second number is this one, and all of the last row if there are several."""
+    flat = array.flatten()
+    flat[::2] = number
+    some = flat.reshape(array.shape)
+    if array.ndim > 1 and len(array) > 1:
+        some[-1] = number
+    return some
 
 
 def _emptied(array: NDArray[Any]) -> NDArray[Any]:

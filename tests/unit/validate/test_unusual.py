@@ -62,3 +62,10 @@ def test_ids_that_are_treated_specially_stand_alone() -> None:
 
 def test_nothing_is_made_for_a_model_that_decides_by_nothing() -> None:
     assert not list(unusual({"linear", "relu", "clamp"}, BASE, RANGES, ()))
+
+
+def test_floats_hold_a_number_of_their_range_that_is_looked_for() -> None:
+    base = {**BASE, "x": np.zeros((3, 4), np.float32)}
+    ((told, made),) = unusual({"eq"}, base, {"x": (-1.0, 1.0)}, (), {-1.0, 7.0})
+    assert told == "hold the number -1, which the model looks for"
+    assert made["x"].tolist() == [[-1, 0, -1, 0], [-1, 0, -1, 0], [-1, -1, -1, -1]]

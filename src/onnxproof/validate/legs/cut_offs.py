@@ -50,6 +50,9 @@ LARGER = {"maximum": False, "max": False, "minimum": True, "min": True}
 COMPARING = frozenset("gt ge lt le greater greater_equal less less_equal".split())
 """Functions that compare with a number. What they are for may do otherwise on either side."""
 
+EQUALITY = frozenset(("eq", "ne"))
+"""Functions that ask whether a number is equal to another. They cut off nothing."""
+
 SORTING = {"bucketize": (("input", "boundaries"), 0), "searchsorted": (("sorted_sequence", "input"), 1)}
 """Functions that compare with several numbers in order: their first two arguments, and which of them is
 compared."""
@@ -89,12 +92,14 @@ class CutOff:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Ran:
-    """A run: by how much numbers lie beyond each cut-off, negative if none does; the outputs by name; and the
-    names of the functions that it called, without underscores."""
+    """A run: by how much numbers lie beyond each cut-off, negative if none does; the outputs by name; the
+    names of the functions that it called, without underscores; and the numbers that floats are asked to be
+    ``equal`` to."""
 
     margins: Mapping[CutOff, float]
     outputs: Arrays
     functions: frozenset[str]
+    equal: frozenset[float] = frozenset()
 
 
 class _FoundError(BaseException):
@@ -105,13 +110,15 @@ class _Margins(TorchFunctionMode):
     """Measures the margins of a run: the largest of each cut-off, or all of those that are ``sought``.
 
     At the last of those that are sought the run ends, with _FoundError, and before the operation may write
-    into what it reads: the margins have gradients. ``seen`` are the names of all functions of the run.
+    into what it reads: the margins have gradients. ``seen`` are the names of all functions of the run,
+    ``equal`` the numbers that it asks floats to be equal to.
     """
 
     def __init__(self, sought: Collection[CutOff] = ()) -> None:
         super().__init__()
         self.found: dict[CutOff, Tensor] = {}
         self.seen: set[str] = set()
+        self.equal: set[float] = set()
         self._sought = frozenset(sought)
         self._calls = 0
 
@@ -119,6 +126,8 @@ class _Margins(TorchFunctionMode):
         kwargs = kwargs or {}
         name = getattr(func, "__name__", "").strip("_")
         self.seen.add(name)
+        if name in EQUALITY:
+            self.equal.update(_equal_to(args, kwargs))
         if name in OPERATIONS:
             self._calls += 1
             places: Counter[bool] = Counter()
@@ -168,6 +177,15 @@ def _sides(
                 for upper in (LARGER[name],) if name in LARGER else (True, False):
                     yield one, number, upper
                 return
+
+
+def _equal_to(args: Sequence[Any], kwargs: Mapping[str, Any]) -> Iterator[float]:
+    """The number that floats are asked to be equal to."""
+    one, other = (*args, *kwargs.values())[:2]
+    for tensor, number in ((one, _number(other)), (other, _number(one))):
+        if number is not None and isinstance(tensor, Tensor) and _holds_floats(tensor):
+            yield float(number)
+            return
 
 
 def _casts_to_integers(name: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> bool:
@@ -237,6 +255,7 @@ class CutOffs:
             {cut: float(margin) for cut, margin in margins.found.items()},
             {port.name: output.numpy() for port, output in named},
             frozenset(margins.seen),
+            frozenset(margins.equal),
         )
 
     def slope(self, inputs: Arrays, cuts: Collection[CutOff], moved: Collection[str]) -> tuple[float, Arrays]:
