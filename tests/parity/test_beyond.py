@@ -309,6 +309,28 @@ def test_each_of_many_thresholds_is_tried(tmp_path: Path) -> None:
     assert not any("compares with" in note for note in right.notes)
 
 
+FINE = torch.linspace(-0.99, 0.99, 100)
+
+
+def finely_bucketed(net: Net, x: Tensor) -> Any:
+    return net.layer(x) + torch.bucketize(x, FINE)
+
+
+def moved_37th(graph: onnx.GraphProto) -> None:
+    tensors = [one.t for node in graph.node for one in node.attribute if one.name == "value"]
+    (found,) = (one for one in [*tensors, *graph.initializer] if numpy_helper.to_array(one).size == 100)
+    boundaries = numpy_helper.to_array(found).copy()
+    boundaries.reshape(-1)[37] += 0.005
+    found.CopyFrom(numpy_helper.from_array(boundaries, found.name))
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")
+def test_boundaries_of_many_are_tried(tmp_path: Path) -> None:
+    right, wrong = judged(Net(finely_bucketed), -1, moved_37th, tmp_path)
+    assert any("lie just" in note for note in wrong.notes), wrong.notes
+    assert "inputs are made beside 64 of the 100 numbers that the model compares with" in right.notes
+
+
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")
 def test_thresholds_that_are_not_tried_are_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys.modules["onnxproof.validate.beyond"], "MOST_SOUGHT_OF_SMALL", 8)

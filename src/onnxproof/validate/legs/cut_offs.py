@@ -57,7 +57,7 @@ SORTING = {"bucketize": (("input", "boundaries"), 0), "searchsorted": (("sorted_
 """Functions that compare with several numbers in order: their first two arguments, and which of them is
 compared."""
 
-MOST_BOUNDARIES = 64
+MOST_BOUNDARIES = 256
 """How many such numbers are looked at; of more, none."""
 
 ROUNDING: Mapping[str, float] = {"floor": 0.0, "ceil": 0.0, "trunc": 0.0, "fix": 0.0, "round": 0.5}
