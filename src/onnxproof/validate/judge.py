@@ -287,10 +287,14 @@ def _judge_label(facts: Facts, label: LabelMeasurement, bound: float) -> Check:
         )
         return Check("compared", "error", reason, leg=facts.leg, field=label.name)
     if not label.flips:
-        what = "number" if label.rounded else "label"
-        return Check("flips", "pass", f"no {what} differs", 0.0, limit, facts.leg, label.name)
+        what = "numbers" if label.rounded else "labels"
+        return Check("flips", "pass", _none_of(label, what), 0.0, limit, facts.leg, label.name)
     status: Status = "pass" if fits else "fail"
     return Check("flips", status, told_flips(label), label.largest_margin, limit, facts.leg, label.name)
+
+
+def _none_of(label: LabelMeasurement, what: str) -> str:
+    return f"none of {label.count} {what} differs"
 
 
 def _judge_values(facts: Facts, label: LabelMeasurement) -> Check:
@@ -298,7 +302,7 @@ def _judge_values(facts: Facts, label: LabelMeasurement) -> Check:
     status: Status = "fail" if label.flips else "pass"
     reason = f"{label.flips} of {label.count} values differ, first in {label.worst_case}"
     if not label.flips:
-        reason = "no value differs"
+        reason = _none_of(label, "values")
     return Check("flips", status, reason, float(label.flips), 0.0, facts.leg, label.name)
 
 

@@ -114,7 +114,7 @@ class LabelMeasurement:
     float error; their flips have a margin of 0. ``unit`` is "class" if the labels are classes. Other integers
     are places, if they were chosen, or plain values. ``rounded`` says that they are neither: the model rounds
     or compares a float, which is the score. A margin is twice as far as the float has to move to give what
-    was found.
+    was found. ``only`` is the one integer that all of them are; None if they differ.
     """
 
     name: str
@@ -127,6 +127,7 @@ class LabelMeasurement:
     open: int = 0
     unit: str = "class"
     rounded: bool = False
+    only: int | None = None
 
     @property
     def kind(self) -> Literal["place", "class", "value", "rounded"]:

@@ -24,7 +24,8 @@ NOTHING: Mapping[str, Array] = MappingProxyType({})
 
 @dataclass(slots=True)
 class LabelPool:
-    """Accumulates a LabelMeasurement over cases. ``worst`` are the cases with the largest margin.
+    """Accumulates a LabelMeasurement over cases. ``worst`` are the cases with the largest margin, ``least``
+    and ``most`` the oracle's smallest and largest integer.
 
     Integers that have margins are classes, whatever their field's unit: an ArgMax of the graph made them.
     """
@@ -39,6 +40,8 @@ class LabelPool:
     score_scale: float = 0.0
     open: int = 0
     rounded: bool = False
+    least: float = math.inf
+    most: float = -math.inf
 
     def add(self, case: str, oracle: Array, candidate: Array, margins: Array | None) -> None:
         """Add one case's labels. ``margins`` has their shape, or is None if they are not known."""
@@ -46,6 +49,8 @@ class LabelPool:
             self.unit = "class"
         flipped = ~(oracle == candidate)
         self.count += flipped.size
+        if oracle.size:
+            self.least, self.most = min(self.least, float(oracle.min())), max(self.most, float(oracle.max()))
         flips = int(np.count_nonzero(flipped))
         if not flips:
             return
@@ -55,6 +60,7 @@ class LabelPool:
     def merge(self, other: Self) -> None:
         """Add what another pool of the same field measured."""
         self.count += other.count
+        self.least, self.most = min(self.least, other.least), max(self.most, other.most)
         self.unit = "class" if other.unit == "class" else self.unit
         self.add_scores(other.score_error, other.score_scale, other.open, rounded=other.rounded)
         if other.flips:
@@ -92,6 +98,7 @@ class LabelPool:
             self.open,
             self.unit,
             self.rounded,
+            int(self.least) if self.least == self.most else None,
         )
 
 

@@ -1,7 +1,7 @@
 """Tell of outputs that hardly move from input to input: errors that depend on the input show little there."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from onnxproof.tensors import TensorSpec
 from onnxproof.validate.facts import Facts
@@ -11,10 +11,25 @@ HARDLY = 1e-2
 
 
 def weak_witnesses(facts: Facts, inputs: Sequence[TensorSpec]) -> tuple[str, ...]:
-    """A note that names the fields that hardly move from input to input; empty if all do.
+    """Notes that name the fields that hardly move from input to input, and the labels that are all alike;
+    empty if all move.
 
     ``inputs`` are the model's: where each may have one value alone, nothing can move.
     """
+    return (*_hardly_moved(facts, inputs), *_alike(facts))
+
+
+def _alike(facts: Facts) -> Iterator[str]:
+    for label in facts.labels:
+        if label.only is not None and label.count > 1:
+            what = "class" if label.kind == "class" else "the number"
+            yield (
+                f"weak evidence: {label.name} was {what} {label.only} in all {label.count} places that were "
+                "compared; what would change it on other inputs shows nothing"
+            )
+
+
+def _hardly_moved(facts: Facts, inputs: Sequence[TensorSpec]) -> tuple[str, ...]:
     shares = {
         one.name: one.varied / max(one.scale_max, math.ulp(0.0))
         for one in facts.fields

@@ -226,6 +226,15 @@ class TestLabels:
         pool = LabelPool("label")
         pool.add("a", np.zeros((0, 1)), np.zeros((0, 1)), np.zeros(0))
         assert pool.result().count == 0
+        assert pool.result().only is None
+
+    def test_one_label_alone_is_told_until_another_comes(self) -> None:
+        pool, other = LabelPool("label"), LabelPool("label")
+        pool.add("a", np.array([3, 3]), np.array([3, 1]), np.zeros(2))
+        assert pool.result().only == 3
+        other.add("b", np.array([4]), np.array([4]), np.zeros(1))
+        pool.merge(other)
+        assert pool.result().only is None
 
 
 def test_fields_take_their_channels_and_no_others() -> None:

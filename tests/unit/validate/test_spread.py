@@ -1,11 +1,13 @@
 """How much an output moves from input to input."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 
 from onnxproof.tensors import Field, TensorSpec
 from onnxproof.validate.facts import Facts
+from onnxproof.validate.measure import LabelMeasurement
 from onnxproof.validate.pools import FieldPools
 from onnxproof.validate.spread import Spread
 from onnxproof.validate.weak import weak_witnesses
@@ -64,3 +66,12 @@ def test_an_output_that_is_always_the_same_is_weak_evidence() -> None:
         assert [says in note for note in notes] == [True] * weak
         notes = weak_witnesses(facts, (one_value, TensorSpec("y", "float32", ("batch", 3), (0, 1))))
         assert ["untrained model" in note for note in notes] == [True] * weak
+
+
+def test_labels_that_are_all_alike_are_weak_evidence() -> None:
+    label = LabelMeasurement("label", 10, 0, math.nan, "", only=3)
+    facts = Facts("leg", (), 1, False, (), (), (), (label,), None, {})
+    (note,) = weak_witnesses(facts, ())
+    assert note.startswith("weak evidence: label was class 3 in all 10 places")
+    for other in (replace(label, only=None), replace(label, count=1)):
+        assert not weak_witnesses(replace(facts, labels=(other,)), ())

@@ -51,6 +51,8 @@ def runtime_text(
     by = {one.leg: one for one in facts}
     if check.name not in ("ratio_rms", "ratio_max", "ratio_constant") or status == "error":
         field = "" if check.field is None else f" {check.field}"
+        if check.name == "runs" and status == "pass":
+            return f"{_runtime_of(check.leg, rows)} runs every case"
         return f"{check.name}{field} {status}: {check.reason}"
     assert check.value is not None
     witness = by[check.leg].witness if check.leg in by else "PyTorch"
