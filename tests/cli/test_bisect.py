@@ -151,11 +151,14 @@ def test_a_file_of_another_model_could_not_be_run(run: Run, small_bundle: Path, 
     model = onnx.load(small_bundle / "model.onnx")
     renamed = model.graph.output[0].name
     model.graph.output[0].name = "other"
+    model.graph.output.add().CopyFrom(model.graph.output[0])
+    model.graph.output[1].name = "more"
     model.graph.node.append(onnx.helper.make_node("Identity", [renamed], ["other"]))
+    model.graph.node.append(onnx.helper.make_node("Identity", [renamed], ["more"]))
     onnx.save(model, tmp_path / "other.onnx")
     ran = run("bisect", small_bundle, "--onnx", tmp_path / "other.onnx")
     assert ran.returncode == 4
-    assert "has the outputs other; expected output" in ran.stderr
+    assert "has the outputs other, more; expected output" in ran.stderr
     assert ran.stdout == ""
 
 

@@ -50,6 +50,7 @@ class Spread:
         flat = members.reshape(len(members), -1)
         places = np.linspace(0, flat.shape[1] - 1, min(PROBES, flat.shape[1])).astype(np.intp)
         probed = flat[:, places].astype(np.float64)
+        probed[~np.isfinite(probed)] = np.nan  # an infinity is no distance from another number
         low, high = np.fmin.reduce(probed), np.fmax.reduce(probed)
         self._join((*sizes, *members.shape[1:]), _Range(low, high, len(members)))
 

@@ -48,6 +48,12 @@ def test_places_that_are_no_number_do_not_count() -> None:
     assert spread.largest == 2.0
 
 
+def test_infinities_do_not_count() -> None:
+    spread = Spread()
+    spread.add(np.array([[-math.inf, 1.0], [-math.inf, 3.0]]), ())
+    assert spread.largest == 2.0
+
+
 def test_an_output_that_is_always_the_same_is_weak_evidence() -> None:
     random = np.random.default_rng(0)
     for size, weak in ((1e-3, True), (1e-1, False)):
