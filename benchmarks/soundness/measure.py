@@ -137,7 +137,7 @@ def fault_rows(subject: Subject, faults: Sequence[Fault], folder: Path) -> Itera
         verdict = verdicts[file]
         failed = tuple(sorted({c.name for c in verdict.checks if c.status in ("fail", "error")}))
         effect = effects.of(file) or (math.inf if fault.kind in SELDOM else 0.0)
-        fields, function = verdict.facts[0].fields, _function(verdict)
+        fields, function = verdict.facts[0].fields, _on_all_cases(verdict)
         yield _fault_row(fault, verdict.status, failed, fields, function, effect, asked[file])
 
 
@@ -158,6 +158,21 @@ def _fault_row(
 def _function(verdict: Verdict) -> float:
     fields = () if verdict.function is None else verdict.function.fields
     return max((measured.ratio_rms for measured in fields if measured.count), default=math.nan)
+
+
+def _on_all_cases(verdict: Verdict) -> float:
+    """The same over all cases, those of one value included, as the effect is measured."""
+    found = verdict.function
+    if found is None:
+        return math.nan
+    alike = {measured.name: measured for measured in found.constant_fields}
+    ratios = []
+    for measured in (one for one in found.fields if one.count):
+        other = alike.get(measured.name, measured)
+        pools = {id(one): one for one in (measured, other) if one.count}.values()
+        squares = sum(one.rms_candidate**2 * one.count for one in pools)
+        ratios.append(math.sqrt(squares / sum(one.count for one in pools)) / measured.floor_rms)
+    return max(ratios, default=math.nan)
 
 
 def loads(file: Path, providers: Sequence[str]) -> bool:

@@ -51,7 +51,7 @@ def runtime_text(
     by = {one.leg: one for one in facts}
     if check.name not in ("ratio_rms", "ratio_max", "ratio_constant") or status == "error":
         field = "" if check.field is None else f" {check.field}"
-        if check.name == "runs" and status == "pass":
+        if check.name == "runs" and status == "pass" and not check.reason:
             return f"{_runtime_of(check.leg, rows)} runs every case"
         return f"{check.name}{field} {status}: {check.reason}"
     assert check.value is not None
